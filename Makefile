@@ -136,7 +136,7 @@ $(OTHERS)/measures/done: constraints.txt
 	$(@D)/bin/python -m pip install --constraint constraints.txt $(TORCH) numpy scipy scikit-image tqdm requests \
 	  huggingface-hub safetensors pyyaml einops==0.8.2
 	$(@D)/bin/python -m pip install --constraint constraints.txt --no-deps torchvision==0.28.0 timm==1.0.28 lpips==0.1.4 \
-	  pytorch-fid==0.3.0 pytorch-msssim==1.0.0 cd-fvd==0.1.1 vbench==0.1.5 pyiqa==0.1.16 decord==0.6.0 opencv-python-headless
+	  pytorch-fid==0.3.0 pytorch-msssim==1.0.0 cd-fvd==0.1.1 stlpips-pytorch==0.0.2 vbench==0.1.5 pyiqa==0.1.16 decord==0.6.0 opencv-python-headless
 	touch $@
 
 check: $(VENV)/dev

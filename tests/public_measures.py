@@ -61,6 +61,17 @@ def load_alexnet(network: torch.nn.Module, folder: Path) -> None:
         getattr(layers[number], kind).data.copy_(value)
 
 
+def by_stlpips(folder: Path, first: np.ndarray, second: np.ndarray) -> float:
+    for name in ("IPython", "torchsummary"):  # for debugging
+        sys.modules[name] = types.SimpleNamespace(embed=None, summary=None)
+    from stlpips_pytorch import stlpips
+
+    network = stlpips.LPIPS(net="alex", variant="shift_tolerant", pretrained=False, verbose=False)
+    state = torch.load(folder / "stlpips.pth")
+    network.load_state_dict({k: v for k, v in state.items() if not k.endswith(".filt")}, strict=False)
+    return float(network(tensor(first), tensor(second), normalize=True))
+
+
 def by_pytorch_fid(folder: Path, truth: np.ndarray, made: np.ndarray) -> float:
     from pytorch_fid import fid_score, inception
 
@@ -130,6 +141,7 @@ def main() -> None:
 
     found["ssim_gaussian by pytorch-msssim"] = float(pytorch_msssim.ssim(tensor(first), tensor(second), data_range=1))
     found |= by_lpips(options.folder, first, second)
+    found["stlpips"] = by_stlpips(options.folder, first, second)
     found["fid"] = by_pytorch_fid(options.folder, truth, made)
     output, sys.stdout = sys.stdout, sys.stderr  # it talks
     found["fvd"] = by_cd_fvd(options.folder, truth, made)

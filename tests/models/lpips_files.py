@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from vfi.networks import lpips
+from vfi.networks import lpips, stlpips
 
 
 def network_of_lpips(folder: Path) -> list[Path]:
@@ -22,6 +22,13 @@ def states_of(network: lpips.LPIPS) -> tuple[dict, dict]:
     layers = zip((0, 3, 6, 8, 10), network.layers, strict=True)
     convs = {f"features.{p}.{k}": v for p, part in layers for k, v in part[-2].state_dict().items()}
     return convs, {f"lin{i}.model.1.weight": head.weight.abs() for i, head in enumerate(network.heads)}
+
+
+def state_of_stlpips(network: stlpips.ShiftTolerantLPIPS) -> dict:
+    """By the names of the public file."""
+    state = {stlpips.name_in_file(key): value for key, value in network.state_dict().items()}
+    filters = {f"net.slice{layer}.{place}.filt": torch.zeros(1) for layer, place in ((1, 1), (2, 4), (3, 8))}
+    return {**{key: value.abs() if key.startswith("lin") else value for key, value in state.items()}, **filters}
 
 
 class FewFeatures(torch.nn.Module):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lpips_files import states_of
+from lpips_files import state_of_stlpips, states_of
 from torch import nn
 
 from vfi.evaluation import i3d, metrics, perceptual
 from vfi.evaluation.distances import Distances
 from vfi.evaluation.sfibench import inception
-from vfi.networks import lpips, pwc_net
+from vfi.networks import lpips, pwc_net, stlpips
 
 RECORD = Path(__file__).with_name("public_figures.json")  # what `tests/public_measures.py` has printed
 VIDEOS, FRAMES, SIZE = 4, 9, (72, 104)
@@ -58,6 +58,7 @@ def write(folder: Path) -> None:
     states = {
         "alexnet.pth": layers,
         "heads.pth": heads,
+        "stlpips.pth": state_of_stlpips(filled(stlpips.ShiftTolerantLPIPS(), 5)),
         "inception.pth": {**filled(inception.Inception(), 2).state_dict(), **classes},
         "i3d.pt": filled(i3d.I3D(), 3).state_dict(),
         "pwc_net.pth": {".".join("module" * p[0].isupper() + p for p in k.split(".")): v for k, v in flow.items()},
@@ -75,6 +76,7 @@ def of_pictures(folder: Path) -> dict[str, float]:
     flow = pwc_net.load(folder / "pwc_net.pth")
     triplets = [[video[0, i] for i in (0, 4, 8)] for video in (made, truth)]
     found["lpips"] = perceptual.by_lpips(network, "cpu")(first, second)
+    found["stlpips"] = perceptual.by_lpips(stlpips.load(folder / "stlpips.pth"), "cpu")(first, second)
     found["flolpips"] = perceptual.by_flolpips(network, flow, "cpu")(*triplets)
     return found
 

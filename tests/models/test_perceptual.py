@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lpips_files import FewFeatures, network_of_lpips
+from lpips_files import FewFeatures, network_of_lpips, state_of_stlpips
 from test_evaluate import Average, write
 from test_evaluation_results import loaded, run
 
@@ -15,7 +15,7 @@ from vfi.evaluation.perceptual import by_flolpips, by_lpips
 from vfi.evaluation.sfibench import inception
 from vfi.evaluation.sfibench.frechet import Moments, distance
 from vfi.files.images import to_array, to_tensor
-from vfi.networks import lpips
+from vfi.networks import lpips, stlpips
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,36 @@ def test_lpips_of_every_data_set(tmp_path, sliding):
     frames = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (made, truth)]
     with torch.no_grad():
         assert row["lpips"] == pytest.approx(float(lpips.load(*map(str, files))(*frames)), rel=0.02)
+
+
+def stlpips_file(folder):
+    torch.manual_seed(0)
+    torch.save(state_of_stlpips(stlpips.ShiftTolerantLPIPS()), folder / "stlpips.pth")
+    return folder / "stlpips.pth"
+
+
+def test_st_lpips(tmp_path, sliding):
+    write(tmp_path / "a", ("im1.png", "im2.png", "im3.png"), [sliding(x) for x in (10, 12, 14)])
+    assert run(tmp_path, "--stlpips", stlpips_file(tmp_path), "--json", tmp_path / "s.json", dataset="triplets") == 0
+    (row,) = loaded(tmp_path / "s.json")["scenes"]
+    made, measure = (
+        cv2.addWeighted(sliding(10), 0.5, sliding(14), 0.5, 0),
+        by_lpips(stlpips.load(tmp_path / "stlpips.pth"), "cpu"),
+    )
+    assert row["stlpips"] == pytest.approx(measure(made, sliding(12)), rel=0.02) and row["stlpips"] > 0
+    assert measure(made, made) == 0
+
+
+@pytest.mark.parametrize(("asked", "side"), [("lpips", 31), ("stlpips", 21)])
+def test_small_frames(asked, side, tmp_path, sliding, capsys):
+    """One pixel too few is one sentence; the smallest that is allowed is measured."""
+    words = ("--lpips", *network_of_lpips(tmp_path)) if asked == "lpips" else ("--stlpips", stlpips_file(tmp_path))
+    for width in (side - 1, side):
+        root = tmp_path / f"{width}"
+        write(root / "a", ("im1.png", "im2.png", "im3.png"), [sliding(x, width, side + 2) for x in (10, 12, 14)])
+        assert run(root, *words, dataset="triplets") == (2 if width < side else 0)
+    said = f"LPIPS needs frames of {side}x{side} or more, got {side - 1}x{side + 2}"
+    assert capsys.readouterr().err.strip().endswith(said)
 
 
 @pytest.mark.parametrize("stand_in", [True, pytest.param(False, marks=pytest.mark.slow)])

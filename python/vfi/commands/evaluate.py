@@ -12,7 +12,7 @@ from vfi.evaluation.papers import papers
 from vfi.models.registry import options_of_model
 from vfi.options import options_of
 
-_OF_PICTURES = ("ssim", "motion", "i3d", "flolpips", "flolpips_weights")
+_OF_PICTURES = ("ssim", "stlpips", "motion", "i3d", "flolpips", "flolpips_weights")
 _RESULTS = ("json", "csv", "write_frames", "results", "resume", "lpips", "inception", *_OF_PICTURES)
 _EXAMPLES = """examples:
   vfi evaluate --dataset vimeo90k vimeo_triplet
@@ -59,6 +59,8 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_const", const=True, help="go on with --results")
     what = "AlexNet's and LPIPS' files of weights: alexnet-owt-7be5be79.pth and alex.pth of LPIPS 0.1"
     add("--lpips", nargs=2, metavar=("ALEXNET", "HEADS"), help=what)
+    what = "for ST-LPIPS, which small shifts change little: alex_shift_tolerant.pth of stlpips_pytorch 0.0.2"
+    add("--stlpips", metavar="FILE", help=what)
     add("--inception", metavar="FILE", help="for FID: pt_inception-2015-12-05-6726825d.pth of pytorch-fid")
     add("--i3d", metavar="FILE", help="for FVD, of clips: i3d_pretrained_400.pt of cd-fvd")
     what = "also FloLPIPS, by this flow: pwc-net, as published, or dis or ebme, which is not comparable; needs --lpips"

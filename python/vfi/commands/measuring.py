@@ -48,7 +48,12 @@ def names_of(options: argparse.Namespace) -> tuple[str, ...]:
     from vfi.evaluation import scoring
 
     own = scoring.measures_of(options.dataset, options.ssim)
-    more = {"lpips": options.lpips, _flolpips(options): options.flolpips, "motion": options.motion}
+    more = {
+        "lpips": options.lpips,
+        "stlpips": options.stlpips,
+        _flolpips(options): options.flolpips,
+        "motion": options.motion,
+    }
     return (*own, *(name for name, asked in more.items() if asked is not None))
 
 
@@ -65,7 +70,7 @@ def load(options: argparse.Namespace, device: str) -> Measuring:
     """
     from vfi.evaluation import i3d, perceptual, scoring, summaries
     from vfi.evaluation.sfibench import inception
-    from vfi.networks import lpips
+    from vfi.networks import lpips, stlpips
 
     frames = scoring.measures_of(options.dataset, options.ssim)
     scenes: dict[str, SceneMeasure] = {}
@@ -75,6 +80,8 @@ def load(options: argparse.Namespace, device: str) -> Measuring:
         frames["lpips"] = perceptual.by_lpips(network, device)
         if options.flolpips is not None:
             scenes[_flolpips(options)] = perceptual.by_flolpips(network, _flow(options, device), device)
+    if options.stlpips is not None:
+        frames["stlpips"] = perceptual.by_lpips(stlpips.load(options.stlpips).to(device), device)
     if options.motion is not None:
         scenes["motion"] = summaries.motion
     if options.inception is not None:

@@ -32,7 +32,7 @@ _OTHER = (
     *("results", "resume", "scores", "plot", "device", "ray", "ray_resources"),
 )
 # What names files, beside options of models.
-_FILES = ("weights", "lpips", "inception", "i3d", "flolpips_weights", "smoothness_weights", "flow_weights")
+_FILES = ("weights", "lpips", "stlpips", "inception", "i3d", "flolpips_weights", "smoothness_weights", "flow_weights")
 
 
 def run(options: argparse.Namespace) -> None:

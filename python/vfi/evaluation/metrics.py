@@ -76,6 +76,7 @@ TITLES = {
     "ssim_uniform": "SSIM uniform",
     "ssim_volume": "SSIM volume",
     "lpips": "LPIPS",
+    "stlpips": "ST-LPIPS",
     "flolpips": "FloLPIPS",
     "flolpips_dis": "FloLPIPS by DIS",
     "flolpips_ebme": "FloLPIPS by EBME",

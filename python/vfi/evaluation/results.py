@@ -17,7 +17,7 @@ VARIANCE = "variance"
 # What belongs to a data set, or to what was measured on it; results of one row may differ in it.
 _OF_DATA = frozenset((
     "dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion",
-    "i3d", "flolpips", "flolpips_weights",
+    "i3d", "flolpips", "flolpips_weights", "stlpips",
 ))  # fmt: skip
 
 

@@ -57,7 +57,8 @@ KINDS = (
     Kind("Wan 2.1's text encoder", "`backbone`", (r"token_embedding\.|shared\.", r"(encoder\.)?blocks?\.0\.")),
     Kind("Wan 2.1's image encoder", "`backbone`", (r"visual\.|(vision_model\.)?embeddings\.position_embedding\.",)),
     Kind("AlexNet", "LPIPS", (r"features\.0\.", r"features\.3\.", r"classifier\.")),
-    Kind("LPIPS' linear layers", "LPIPS", (r"lin0\.", r"lin4\.")),
+    Kind("LPIPS' linear layers", "LPIPS", (r"lin0\.", r"lin4\."), (r"net\.",)),
+    Kind("ST-LPIPS", "`stlpips` of `vfi evaluate`", (r"net\.slice1\.0\.", r"lin4\.model\.")),
     Kind("the Inception-v3 of FID", "SFIBench", (r"Mixed_5b\.",)),
 )
 

@@ -1,5 +1,6 @@
 """LPIPS, the distance of features of AlexNet, from the public weights as files."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -16,40 +17,35 @@ MEAN, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of frames in [-
 class LPIPS(nn.Module):
     """How different two pictures look: 0 is the same.
 
+    Args:
+        layers: of CHANNELS; AlexNet's, if none are given.
+
     Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, as released
     in version 0.1.
     """
 
+    called = "LPIPS"
+    least = 31  # pixels of the shorter side
     mean: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[nn.Sequential] | None = None) -> None:
         super().__init__()
-
-        def layer(inputs: int, outputs: int, side: int, stride: int, padding: int, pool: bool) -> nn.Sequential:
-            conv = nn.Conv2d(inputs, outputs, side, stride, padding)
-            return nn.Sequential(*([nn.MaxPool2d(3, 2)] if pool else []), conv, nn.ReLU())
-
-        self.layers = nn.ModuleList(
-            (
-                layer(3, 64, 11, 4, 2, False),
-                layer(64, 192, 5, 1, 2, True),
-                layer(192, 384, 3, 1, 1, True),
-                layer(384, 256, 3, 1, 1, False),
-                layer(256, 256, 3, 1, 1, False),
-            )
-        )
+        self.layers = nn.ModuleList(alexnet() if layers is None else layers)
         self.heads = nn.ModuleList(nn.Conv2d(count, 1, 1, bias=False) for count in CHANNELS)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """RGB frames (B, 3, H, W) in [0, 1], H and W at least 31 -> (B,) float32."""
+        """RGB frames (B, 3, H, W) in [0, 1] -> (B,) float32. UserError if H or W is below `least`."""
         return torch.stack([apart.mean((1, 2, 3)) for apart in self.maps(first, second)]).sum(0)
 
     def maps(self, first: Tensor, second: Tensor) -> list[Tensor]:
         """How different places look, of such frames: (B, 1, h, w) float32 of each layer, whose means are added."""
+        height, width = first.shape[2:]
+        if min(height, width) < self.least:
+            raise UserError(f"{self.called} needs frames of {self.least}x{self.least} or more, got {width}x{height}")
         x, y = (((2 * frame.float() - 1) - self.mean) / self.scale for frame in (first, second))
         found: list[Tensor] = []
         with torch.autocast(x.device.type, enabled=False):
@@ -57,6 +53,20 @@ class LPIPS(nn.Module):
                 x, y = layer(x), layer(y)
                 found.append(head((normalised(x) - normalised(y)).square()))
         return found
+
+
+def alexnet() -> list[nn.Sequential]:
+    def layer(inputs: int, outputs: int, side: int, stride: int, padding: int, pool: bool) -> nn.Sequential:
+        conv = nn.Conv2d(inputs, outputs, side, stride, padding)
+        return nn.Sequential(*([nn.MaxPool2d(3, 2)] if pool else []), conv, nn.ReLU())
+
+    return [
+        layer(3, 64, 11, 4, 2, False),
+        layer(64, 192, 5, 1, 2, True),
+        layer(192, 384, 3, 1, 1, True),
+        layer(384, 256, 3, 1, 1, False),
+        layer(256, 256, 3, 1, 1, False),
+    ]
 
 
 def normalised(x: Tensor) -> Tensor:
