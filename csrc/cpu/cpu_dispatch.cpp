@@ -64,11 +64,20 @@ bool cpu_has_bf16() {
 }
 #endif
 
+#if defined(__x86_64__)
+// clang 14 knows no such name. That the system saves the registers is what avx2 says.
+bool cpu_has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kF16c = 1u << 29;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & kF16c) != 0;
+}
+#endif
+
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
 CpuLevel best_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (avx512) return cpu_has_amx() && may_use_amx() ? CpuLevel::kAmx : CpuLevel::kAvx512;

@@ -25,7 +25,8 @@ struct TileScope {
 template <HalfPrecision T>
 VFI_INLINE void pair_rows(const T* first, const T* second, int64_t n, T* to) {
   for (int64_t i = 0; i < n; i += kLanes) {
-    vst2_u16(halves(to + 2 * i), uint16x4x2_t{{vld1_u16(halves(first + i)), vld1_u16(halves(second + i))}});
+    const uint16x4x2_t rows = {{vld1_u16(halves(first + i)), vld1_u16(halves(second + i))}};
+    vst2_u16(halves(to + 2 * i), rows);
   }
 }
 
@@ -34,7 +35,8 @@ VFI_INLINE void load_apart(const BFloat16* p, F32& even, F32& odd) {
   even = (F32)vshlq_n_u32(both, 16), odd = (F32)vandq_u32(both, vdupq_n_u32(0xffff0000u));
 }
 VFI_INLINE void store_together(BFloat16* p, F32 even, F32 odd) {
-  vst2_u16(halves(p), uint16x4x2_t{{pack(even, BFloat16()), pack(odd, BFloat16())}});
+  const uint16x4x2_t both = {{pack(even, BFloat16()), pack(odd, BFloat16())}};
+  vst2_u16(halves(p), both);
 }
 VFI_INLINE void store_rounded(BFloat16* p, F32 v, int64_t n) { store(p, v, n); }
 

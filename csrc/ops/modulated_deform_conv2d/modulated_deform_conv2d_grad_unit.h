@@ -131,7 +131,7 @@ void load_upstream(const Unit<F, T, E>& unit, const DeformTile& tile) {
       F rows[kCount];
       upstream_square(unit, tile, i, o, rows);
       for (int64_t k = 0; k < kCount; ++k) store(unit.upstream + (i + k) * unit.upstream_row + o, rows[k]);
-      if constexpr (unit.kPairs) {
+      if constexpr (Unit<F, T, E>::kPairs) {
         transpose(rows);
         for (int64_t k = 0; k < kCount; ++k) store(unit.turned + (o + k) * kDeformRows + i, rows[k]);
       }

@@ -40,8 +40,8 @@ void add_dots(const Sampling& s, const SplatGradInput& in, int64_t pixel, int64_
       Dots all = {}, &at = dots[i / kLanes];
       for (int64_t c = 0; c < in.C; c += kLanes) add_product(p + c, q + c, in.C - c, all);
       at.sum[i % kLanes] += lane_sum(all.sum);
-      float& noise = at.noise[i % kLanes];
-      noise = kRounded<T> ? std::max(noise, lane_max(all.noise)) : noise + lane_sum(all.noise);
+      const float noise = at.noise[i % kLanes];
+      at.noise[i % kLanes] = kRounded<T> ? std::max(noise, lane_max(all.noise)) : noise + lane_sum(all.noise);
     }
     return;
   }
