@@ -3,6 +3,7 @@
 Sources are only checked, which takes a tenth of the time of compiling them.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,14 @@ def test_kernels(processor, level):
         pytest.skip("no headers for aarch64 (Debian: apt-get install g++-aarch64-linux-gnu)")
     flags = [*TARGETS[processor], f"-DVFI_LEVEL={level}", "-fno-exceptions", *CPU_LEVELS[processor][level].split()]
     assert len(KERNELS) > 20 and complaints(KERNELS, *flags) == []
+
+
+def test_no_special_value_is_defined_twice():
+    """GCC gives a variable of `template <>` to its file alone, clang to all, unless it says inline: then they link."""
+    texts = {path.name: path.read_text() for path in CSRC.rglob("*.*") if path.suffix in (".h", ".cpp", ".cuh", ".cu")}
+    assert [
+        name for name, text in texts.items() if re.search(r"^template <>\s+(static )?const", text, re.MULTILINE)
+    ] == []
 
 
 def test_what_registers_them():

@@ -35,7 +35,7 @@ struct Oct;
 template <class V>
 constexpr int64_t kShortLanes = sizeof(V) / sizeof(float);
 template <>
-constexpr int64_t kShortLanes<double> = 1;
+inline constexpr int64_t kShortLanes<double> = 1;
 
 template <class V, class T>
 VFI_INLINE V load_short(const T* p) {

@@ -58,13 +58,13 @@ struct SplatRules {
 template <class T>
 constexpr double kNoise = 0;
 template <>
-constexpr double kNoise<double> = 0x1p-53;
+inline constexpr double kNoise<double> = 0x1p-53;
 template <>
-constexpr double kNoise<float> = 0x1p-24;
+inline constexpr double kNoise<float> = 0x1p-24;
 template <>
-constexpr double kNoise<Half> = 0x1p-11 / 3;
+inline constexpr double kNoise<Half> = 0x1p-11 / 3;
 template <>
-constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
+inline constexpr double kNoise<BFloat16> = 0x1p-8 / 3;
 
 template <class T>
 constexpr bool kRounded = sizeof(T) == 2;
