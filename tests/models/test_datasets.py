@@ -95,6 +95,34 @@ def test_an_incomplete_data_set(name, root, sliding, capsys):
     assert layout.lacking in said and ("clip" in layout.lacking or stem in said), said
 
 
+# With what makes a scene of it: a folder that holds any of its frames.
+FOLDERS = ("middlebury", "triplets", "ucf101", "atd-12k")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_that_lacks_any_frame(name, place, root, sliding, capsys):
+    """Whichever it is, nothing is scored; of Middlebury the true frame may be missing."""
+    LAYOUTS[name].make(root, sliding)
+    lost = datasets.scenes(name, root)[0].paths[place]
+    lost.unlink()
+    if (name, place) != ("middlebury", 1):
+        said = refused(capsys, name, root)
+        assert f"is incomplete: {lost} does not exist" in said, said
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_links_to_folders_of_scenes(name, root, sliding, tmp_path):
+    """They count as folders; a link into a folder that it lies in is not followed."""
+    LAYOUTS[name].make(root, sliding)
+    scenes = datasets.scenes(name, root)
+    folder = scenes[0].paths[0].parent
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (folder / "again").symlink_to(root, target_is_directory=True)
+    assert datasets.scenes(name, root) == scenes
+
+
 @every
 def test_another_layout(name, root, capsys):
     """An empty folder, and one of something else, and none."""

@@ -99,6 +99,35 @@ def test_the_tools_themselves(tool, name, clips, tmp_path, monkeypatch):
     assert sorted(scene[name] for scene in loaded(tmp_path / "with.json")["scenes"]) == values and len({*values}) == 4
 
 
+def test_scores_that_contradict_themselves(clips, tools, tmp_path, capsys):
+    frames, scores = tmp_path / "frames", tmp_path / "v.json"
+    kept = ("--results", tmp_path / "kept")
+    assert sfibench(clips, *kept) == 0
+    scored(tools, "vbench", frames, "-o", scores, "--measures", "imaging")
+    document = loaded(scores)
+    first = document["rows"][0]
+    for row, said in (
+        ({**first, "value": first["value"] + 1}, f"has two scores, imaging, of {first['file']}"),
+        ({**first, "value": "0.5"}, f"expected finite scores in {scores}, got '0.5' for imaging of {first['file']}"),
+        ({**first, "value": True}, f"expected finite scores in {scores}, got True for imaging of {first['file']}"),
+    ):
+        scores.write_text(json.dumps({**document, "rows": [*document["rows"], row]}))
+        capsys.readouterr()
+        assert sfibench(clips, *kept, "--resume", "--scores", scores) == 2
+        assert said in capsys.readouterr().err
+    scores.write_text(json.dumps({**document, "rows": [*document["rows"], first]}))
+    assert sfibench(clips, *kept, "--resume", "--scores", scores) == 0, "said twice, and the same"
+
+
+def test_a_manifest_that_is_cut(clips, capsys):
+    whole = clips.read_bytes()
+    for cut, told in ((len(whole) - 20, True), (len(whole) - 1, False)):
+        clips.write_bytes(whole[:cut])
+        assert main(["evaluate", "--dataset", "sfibench", str(clips), "--size", "64", "96"]) == 0
+        said = f"note: the last line of {clips} is not whole, and is left out: 3 clips are measured"
+        assert (said in capsys.readouterr().err) == told
+
+
 def test_pyiqa_on_pictures(tools, tmp_path, sliding, monkeypatch, capsys):
     """A folder for each split; pictures are shrunk to what MUSIQ sees."""
     monkeypatch.setattr("vfi.models.registry.load_model", lambda *arguments, **settings: Average())

@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import chain
 
 import pytest
+import torch
 from shared_files import SHARED
 from test_evaluate import Average, snu_film
 
@@ -12,6 +14,7 @@ from vfi.commands.main import main
 from vfi.evaluation import provenance, tables
 from vfi.evaluation.papers import papers
 from vfi.evaluation.results import Result, read_results
+from vfi.models import rife
 
 PAPERS = {
     "sg-rife": ("sg_rife.txt", ("1", "2")),
@@ -101,6 +104,50 @@ def test_table_1_of_sg_rife(snu_results, capsys):
     assert row(text, "SNU-FILM (Easy)", "RIFE’22")[1] == ours
     assert "(1) of 2 of 310 scenes\n(2) not measured: needs --lpips\n" in text
     assert "for want of such a model here: VFIformer’22, IFRNet’22" in text
+
+
+OPTIONS = {
+    "scale": "0.5",
+    "tta": True,
+    "precision": "bfloat16",
+    "tile": 64,
+    "max_memory": 1 << 30,
+    "frames": 7,
+    "engine": "onnxruntime",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_that_a_row_does_not_name_are_told(name, snu_results, capsys):
+    """What paths name is not: the digests of weights say that."""
+
+    def change(document):
+        document["settings"].update({name: OPTIONS[name], "weights": "a5b1f387a1fb6e50"})
+
+    text = printed(capsys, "sg-rife", 1, edited(snu_results[0], "other.json", change))
+    (cell,) = re.findall(r"\((\d)\) of 2 of 310 scenes; with .*", text)
+    assert f"({cell}) of 2 of 310 scenes; with {name.replace('_', ' ')} {OPTIONS[name]}\n" in text
+    assert "with" not in printed(capsys, "sg-rife", 1, snu_results[0]).replace("without", "").replace("with APR", "")
+
+
+@pytest.mark.parametrize(("variant", "kind"), [("rife", "RIFE (ECCV 2022)"), ("rife_m", "RIFEm")])
+def test_what_weights_of_rife_are_is_told(variant, kind, snu_results, tmp_path, capsys):
+    state = rife.RIFE(replace(rife.config.TINY, variant=variant)).state_dict()
+    torch.save(state, tmp_path / "flownet.pkl")
+    words = ("--model", "rife", "--weights", tmp_path / "flownet.pkl", "--json", tmp_path / "w.json")
+    assert main(["evaluate", "--dataset", "snu-film", str(tmp_path), *map(str, words)]) == 0
+    assert json.loads((tmp_path / "w.json").read_text())["settings"]["weights_of"] == kind
+    assert f"(1) of 2 of 310 scenes; with weights of {kind}\n" in printed(capsys, "sg-rife", 1, tmp_path / "w.json")
+
+
+def test_results_of_other_files_are_told(snu_results, capsys):
+    def change(document):
+        document["settings"]["data"] = "0123456789abcdef"
+
+    other = edited(snu_results[1], "other.json", change)
+    text = printed(capsys, "sg-rife", 1, snu_results[0], other)
+    assert f"{snu_results[0]} and {other} are of different files of snu-film: their figures do not compare" in text
+    assert "of different files" not in printed(capsys, "sg-rife", 1, *snu_results)
 
 
 def edited(path, name, change):

@@ -112,6 +112,15 @@ def test_without_gamma_it_is_rife():
         assert not torch.equal(guided(*frames).frame, plain(*frames).frame)
 
 
+def test_a_checkpoint_without_adapters_is_told(tmp_path):
+    path = tmp_path / "flownet.pkl"
+    torch.save(rife.load().state_dict(), path)
+    (said,) = sg_rife.load(path, dino=FakeDino()).notices
+    assert said == f"{path} has no adapters of SG-RIFE: frames are those of RIFE until some are trained"
+    torch.save({k: v for k, v in sg_rife.load(dino=FakeDino()).state_dict().items() if not k.startswith("dino.")}, path)
+    assert sg_rife.load(path, dino=FakeDino()).notices == ()
+
+
 class FakeDino(torch.nn.Module):
     """Maps that depend on the picture, and a record of what was seen."""
 

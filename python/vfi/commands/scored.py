@@ -5,7 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +125,28 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
         return value if isinstance(value, (int, float)) else str(value)
 
     given = {name: value for name, value in sorted(vars(options).items()) if name not in _OTHER and value is not None}
-    return {**{name: told(name, value) for name, value in given.items()}, "code": provenance.code()}
+    return {
+        **{name: told(name, value) for name, value in given.items()},
+        **_release(options),
+        "code": provenance.code(),
+    }
+
+
+def _release(options: argparse.Namespace) -> dict[str, object]:
+    """Of RIFE's family, which has many by one name: what the file of weights is."""
+    from vfi.files import checkpoints
+    from vfi.models import recognition
+
+    path = Path(options.weights or "")
+    if options.model not in ("rife", "sg-rife") or not path.is_file():
+        return {}
+    with suppress(UserError):  # which is told where the model is loaded
+        state = checkpoints.read(path)
+        kind = recognition.kind_of(state)
+        four = kind is not None and kind.called == "RIFE 4"
+        names = recognition.releases_of(state) if four else (() if kind is None else (kind.called,))
+        return {"weights_of": " or ".join(names)} if names else {}
+    return {}
 
 
 def check_files(options: argparse.Namespace, inputs: tuple[Path, ...] = ()) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vfi.commands.cluster import command as cluster
+from vfi.commands.program import note
 from vfi.errors import UserError, called
+from vfi.files import json_lines
 from vfi.models.registry import DEFAULT
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{NAME} has no split {options.split!r}: its clips are told apart by their numbers of frames")
     scored.check_files(options, (options.path,))
     clips = CaptionedClips(options.path, size_of(options))
+    if json_lines.is_cut(options.path):
+        note(f"the last line of {options.path} is not whole, and is left out: {len(clips)} clips are measured")
     measuring = tools(options, choose_device(options.device) if options.ray is None else "cpu")
     manifest = hashlib.sha256(Path(options.path).read_bytes()).hexdigest()[:16]
     settings = {**scored.settings_of(options), "data": manifest, "missing": sorted(measuring.missing())}

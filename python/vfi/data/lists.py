@@ -1,8 +1,9 @@
 """Where the frames of data sets of pictures are, for evaluation and training. Nothing is read but their lists."""
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
@@ -20,7 +21,7 @@ LEVELS = ("easy", "medium", "hard")  # of ATD-12K, as its annotations number the
 
 
 def triplet_folders(root: Path) -> list[Paths]:
-    """im1.png, im2.png and im3.png of every folder below `root` that has im1.png, in the order of the folders' names.
+    """im1.png, im2.png and im3.png of every folder below `root` that has any, in the order of the folders' names.
 
     Raises:
         UserError: if there is none, or one lacks another of the three.
@@ -100,18 +101,32 @@ def _sequences(root: Path, listing: Path, count: int) -> list[tuple[Path, ...]]:
 
 
 def _folders(root: Path, names: Sequence[str]) -> list[Paths]:
-    """The files called `names` of every folder that holds the first, whether they are there or not."""
-    found = sorted(_three([first.with_name(name) for name in names]) for first in root.rglob(names[0]))
+    """The files called `names` of every folder that holds any, whether all are there or not."""
+    holding = (folder for folder, files in _walk(root) if not files.isdisjoint(names))
+    found = sorted(_three([folder / name for name in names]) for folder in holding)
     if not found:
         if root.is_dir():
-            next(root.iterdir(), None)  # a folder that may not be read is a PermissionError; rglob finds nothing there
+            next(
+                root.iterdir(), None
+            )  # a folder that may not be read is a PermissionError; the walk finds nothing there
         raise UserError(f"no scene found: expected folders with {', '.join(names)} below {root}")
     return found
 
 
+def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, set[str]]]:
+    """Each folder with the names of its files, behind links too, but not of one into a folder that it is in."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    _, inner, files = next(os.walk(folder), ("", [], []))
+    yield folder, set(files)
+    for name in inner:
+        yield from _walk(folder / name, (*above, here))
+
+
 def middlebury(root: Path, split: str) -> list[TrueScene]:
     """Scenes without a true middle frame, of which the published set has some, are left out."""
-    folders = [paths for paths in _folders(root, _MIDDLEBURY) if all(path.is_file() for path in paths)]
+    folders = [paths for paths in _folders(root, _MIDDLEBURY) if paths[1].is_file()]
     if not folders:
         raise UserError(f"no scene found: expected folders with {', '.join(_MIDDLEBURY)} below {root}")
     return _folder_scenes(root, folders)
@@ -142,7 +157,7 @@ def vimeo90k_clips(root: Path, split: str) -> list[TrueScene]:
 def atd12k(root: Path, split: str) -> list[TrueScene]:
     """Folders of frame1, frame2, frame3; of one level by their annotations."""
     folder = root / "test_2k_540p"
-    suffix = ".jpg" if any(folder.glob("*/frame1.jpg")) else ".png"
+    suffix = ".jpg" if any(folder.glob("*/frame[123].jpg")) else ".png"
     found = _folder_scenes(folder, _folders(folder, [f"frame{i}{suffix}" for i in (1, 2, 3)]), split)
     return [scene for scene in found if split == "all" or _level(root, scene.name) == split]
 

@@ -50,9 +50,13 @@ def _parse(path: Path, document: Document) -> OutsideScores:
     tool, rows, versions = str(document["tool"]), _rows(document["rows"]), _mapping(document["versions"])
     values: dict[str, dict[str, float]] = {}
     for row in rows:
-        value = values.setdefault(str(row["measure"]), {})[str(row["file"])] = float(str(row["value"]))
-        if not math.isfinite(value):
-            raise UserError(f"expected finite scores in {path}, got {value} for {row['measure']} of {row['file']}")
+        value, of_files = row["value"], values.setdefault(str(row["measure"]), {})
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise UserError(
+                f"expected finite scores in {path}, got {value!r:.40} for {row['measure']} of {row['file']}"
+            )
+        if of_files.setdefault(str(row["file"]), float(value)) != value:
+            raise UserError(f"{path} has two scores, {row['measure']}, of {row['file']}")
     digests = {str(row["file"]): str(row["sha256"]) for row in rows}
     return OutsideScores(path, f"{tool} {versions[tool]}", _mapping(document["made_with"]), values, digests)
 

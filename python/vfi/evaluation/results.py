@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from vfi.data.datasets import DATASETS
 from vfi.errors import UserError
 from vfi.evaluation.kept_rows import different
 from vfi.evaluation.outside_scores import Document, OutsideScores, merged
@@ -14,6 +15,7 @@ from vfi.models.registry import MODELS, options_of_model
 from vfi.options import options_of
 
 VARIANCE = "variance"
+_SAME = frozenset(("code", "model", "weights", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights"))
 # What belongs to a data set, or to what was measured on it; results of one row may differ in it.
 _OF_DATA = frozenset((
     "dataset", "split", "frames", "data", "measures", "missing", "lpips", "inception", "size", "ssim", "motion",
@@ -49,6 +51,20 @@ class Result:
     def _defaults(self) -> dict[str, object]:
         known = options_of(options_of_model(self.model)) if self.model in MODELS else ()
         return {each.name: each.default for each in known}
+
+    def departures(self, expected: Mapping[str, object]) -> str:
+        """What was given that a row does not ask for, and that is no file and no usual value, in words."""
+        known = {each.name: each for each in options_of(options_of_model(self.model))} if self.model in MODELS else {}
+        usual = {name: each.default for name, each in known.items()}
+        usual["frames"] = DATASETS[self.dataset].frames if self.dataset in DATASETS else None
+        silent = {*expected, *_SAME, *_OF_DATA} - {"frames", "size"}
+        silent |= {name for name, each in known.items() if each.kind is Path}
+        told = {name: value for name, value in self.settings.items() if name not in silent}
+        return ", ".join(
+            f"{name.replace('_', ' ')} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+            for name, value in told.items()
+            if str(value) != str(usual.get(name))
+        )
 
     @property
     def source(self) -> dict[str, object]:
@@ -94,6 +110,17 @@ def same_source(results: Sequence[Result]) -> None:
         if other.source != results[0].source:
             apart = different(results[0].source, other.source)
             raise UserError(f"{results[0].path} and {other.path} do not belong into one row: {apart}")
+
+
+def other_data(results: Sequence[Result]) -> list[str]:
+    """A sentence of each two results that have the same parts of a data set, but of different files."""
+    return [
+        f"{one.path} and {other.path} are of different files of {one.dataset}: their figures do not compare"
+        for number, other in enumerate(results)
+        for one in results[:number]
+        if (one.dataset, set(one.parts)) == (other.dataset, set(other.parts))
+        and one.settings.get("data") != other.settings.get("data")
+    ]
 
 
 def _with_scores(path: Path, scores: Sequence[OutsideScores], document: Document) -> Result:

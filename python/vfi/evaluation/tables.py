@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from vfi.errors import UserError
 from vfi.evaluation.papers import FOLDER, papers
-from vfi.evaluation.results import Result, same_source
+from vfi.evaluation.results import Result, other_data, same_source
 from vfi.options import shown
 
 # What a measure needs that is not in results; `names` are those of options.
@@ -112,6 +112,7 @@ def lines(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
         yield from _aligned(lines)
     yield ""
     yield from reasons.told()
+    yield from other_data(results)
     unknown = ", ".join(row.method for row in table.rows if row.model is None)
     yield from [f"Not measured, for want of such a model here: {unknown}."] if unknown else []
     yield from [table.note] if table.note else []
@@ -168,6 +169,8 @@ def _cell(
     here, published = result.counts.get(block.part, (0, 0))
     other = f"of {here} of {published} scenes" if published else f"of {here} scenes, perhaps others than the paper's"
     remarks = [other] if published != here else []
+    departures = result.departures(row.options)
+    remarks += [f"with {departures}"] if departures and row.figures else []
     remarks += [note for name, note in result.measured_with.items() if name == column.measure]
     return f"{value:.{digits}f} {reasons.mark('; '.join(remarks)) if remarks else ''}".rstrip()
 

@@ -28,6 +28,15 @@ def read(path: Path) -> list[dict[str, object]]:
     return objects
 
 
+def is_cut(path: Path) -> bool:
+    """Whether `read` leaves out a last line."""
+    rest = path.read_bytes().rpartition(b"\n")[2]
+    try:
+        return bool(rest.strip()) and not _object(rest, "")
+    except UserError:
+        return True
+
+
 def _object(line: bytes, where: str) -> dict[str, object]:
     try:
         value = json.loads(line.decode("utf-8-sig"))

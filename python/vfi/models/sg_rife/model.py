@@ -170,4 +170,6 @@ def load(
         return SGRIFE(network, GuidedConfig(channel_order=channel_order, **sizes))
 
     model: SGRIFE = checkpoints.built(make, state, path, missing=() if guided else ADAPTERS)
+    if not guided and network is not None:
+        model.notices = (f"{path} has no adapters of SG-RIFE: frames are those of RIFE until some are trained",)
     return model.eval()
