@@ -26,6 +26,7 @@ from damaged_files import (
     zipped,
 )
 from diffusers import AutoencoderKLWan
+from lpips_files import state_of_stlpips
 
 from vfi.evaluation.sfibench import inception
 from vfi.files import checkpoints
@@ -37,7 +38,7 @@ from vfi.models.semfi.files import adapter_state
 from vfi.models.sg_rife import dino
 from vfi.models.vfi_s.files import load_network
 from vfi.models.vfi_s.network import TINY, Network
-from vfi.networks import lpips, wan
+from vfi.networks import lpips, stlpips, wan
 from vfi.training import state as training_state
 
 
@@ -86,6 +87,7 @@ LOADERS = {
     ),
     "dino": (lambda: dino.make_network().state_dict(), dino.load),
     "lpips": (heads_of_lpips, lambda path: lpips.load(lpips_backbone(path.parent), path)),
+    "stlpips": (lambda: state_of_stlpips(stlpips.ShiftTolerantLPIPS()), stlpips.load),
     "inception": (lambda: inception.Inception().state_dict(), inception.load),
     "wan transformer": (lambda: whole_rdvfi().denoiser.state_dict(), lambda path: wan.transformer(path, heads=2)),
     "wan vae": (lambda: AutoencoderKLWan(base_dim=4).state_dict(), wan.vae),

@@ -56,6 +56,7 @@ KINDS = {
     "Wan 2.1's image encoder": (lambda: named("visual.patch_embedding.weight", "textual.norm.weight"), set()),
     "AlexNet": (lambda: named("features.0.weight", "features.3.weight", "classifier.1.weight"), set()),
     "LPIPS' linear layers": (lambda: named(*(f"lin{n}.model.1.weight" for n in range(5))), set()),
+    "ST-LPIPS": (lambda: named("net.slice1.0.weight", *(f"lin{n}.model.1.weight" for n in range(5))), set()),
     "the Inception-v3 of FID": (lambda: named("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight"), set()),
 }  # fmt: skip
 UNKNOWN = {

@@ -1,6 +1,7 @@
 """What holds for the local correlation alone."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -254,8 +255,26 @@ def check_large_results(seed):
                 assert torch.equal(vk.correlation(first, second, radius, **options, out=out), lines)
 
 
+def check_gradients_of_many_channels(seed):
+    """Of half precision on tiles, most of which is zero: infinity and NaN stay with the pixels that they meet."""
+    generator = torch.Generator().manual_seed(seed)
+    for dtype in (torch.float16, torch.bfloat16):
+        for shape, radius in (((1, 300, 3, 20), 2), ((2, 40, 9, 36), 6), ((1, 17, 1, 1), 1)):
+            for special in (None, math.inf, math.nan):
+                first, second = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+                if special is not None:
+                    second[0, 3, -1, 0] = first[-1, 0, 0, -1] = special
+                options = packed(radius, radius, *REST)
+                grad_out = torch.randn((shape[0], (2 * radius + 1) ** 2, *shape[2:]), generator=generator).to(dtype)
+                got = OPS.correlation_grad(grad_out, first, second, *options, True, True)
+                wide = [t.double() for t in (grad_out, first, second)]
+                for a, b in zip(got, reference.correlation_grad(*wide, *options[:-1], "dot", True, True)):
+                    assert torch.equal(a.isfinite(), b.isfinite()) and torch.equal(a.isnan(), b.isnan())
+                    assert_near(a[b.isfinite()], b[b.isfinite()], slack=4)
+
+
 @every_level
-@pytest.mark.parametrize("check", ["check_every_dtype", "check_large_results"])
+@pytest.mark.parametrize("check", ["check_every_dtype", "check_large_results", "check_gradients_of_many_channels"])
 def test_every_instruction_set(level, check):
     run_at_level(level, __file__, f"{check}(5)")
 

@@ -48,7 +48,6 @@ struct GradMemory : CorrelationGradMemory<F> {
 
   VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
     const int64_t before = CorrelationGradMemory<F>::lay_out(a, memory);
-    if (!grad_takes_tiles<BFloat16, F>(a) && !grad_takes_tiles<Half, F>(a)) return before;
     const BandShape shape(a);
     Layout layout(memory == nullptr ? nullptr : static_cast<char*>(memory) + before);
     reach = layout.take<uint16_t>(shape.slots * shape.row_size());
@@ -142,6 +141,93 @@ void multiply_bands(const T* reach, const T* bands, CorrelationSpan<> others, in
     multiply_add_pairs(factors, channels, rows * kTileSide, totals, BandShape::kWidth);
   }
 }
+
+// The gradient of a tile. Most of a band is zero, which times infinity is no number: where the other map is not finite, it gives
+// up.
+template <class F, class T>
+struct GradOnTiles {
+  const CorrelationArgs& a;
+  const CorrelationTile& t;
+  const GradMemory<F>& memory;
+  const BandShape shape{a};
+  const Columns columns = memory.columns;
+  const int64_t plane = a.v.size * a.h.size, outputs = a.v.outputs * a.h.outputs, blocks = blocks_of();
+  const T* const other = static_cast<const T*>(a.second) + t.b * a.C * plane + columns.window + t.x0;
+  const T* const grad_out = static_cast<const T*>(a.grad_out) + t.b * a.v.count * a.h.count * outputs;
+  T* const out = static_cast<T*>(a.out) + t.b * a.C * plane;
+  T* const reach = reinterpret_cast<T*>(memory.reach);
+  T* const bands = reinterpret_cast<T*>(memory.bands);
+
+  int64_t blocks_of() const { return ceil_quotient(min(t.x1, a.columns()) - t.x0, kTileSide); }
+
+  void place_columns() const {
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t x = t.x0 + i * kTileSide, first = columns.window + x;
+      memory.inside[i] = bits_between(-first, a.h.size - first);
+      for (int64_t d = 0; d < columns.count; ++d) {
+        const int64_t at = x + columns.shift[d];
+        const CorrelationSpan<> meeting = columns.meeting[d];
+        memory.counts[i * columns.count + d] = static_cast<uint16_t>(bits_between(meeting.begin - at, meeting.end - at));
+      }
+    }
+  }
+
+  // What g is in block i of row y of the owner, of the displacements between it and row `from` of the other map.
+  void fill_band(int64_t y, int64_t from, int64_t i, T* to) const {
+    const int64_t k = (a.mirrored ? y + a.v.padding - from : from - a.v.pixel(y)) - a.v.start, point = a.mirrored ? from : y;
+    if (k < 0 || k >= a.v.count || !memory.rows[k].holds(point)) return clear_band(to);
+    const T* const row = grad_out + k * a.h.count * outputs + point * a.h.outputs + t.x0 + i * kTileSide;
+    const uint16_t* const counts = memory.counts + i * columns.count;
+    const auto g = [&](int64_t d) VFI_INLINE_LAMBDA {
+      const T* const values = row + columns.number[d] * outputs + columns.shift[d];
+      prefetch(values + BandShape::kRows * a.h.outputs);
+      return load_twice(values, counts[d]);
+    };
+    write_band(columns.count, g, to);
+  }
+
+  // Channels c ... c + count - 1 of block i, in the rows of `part`.
+  void add_block(const CorrelationTile& part, CorrelationSpan<> others, int64_t i, int64_t c, int64_t count) const {
+    const int64_t rows = part.y1 - part.y0, x = t.x0 + i * kTileSide;
+    for (int64_t from = others.begin; from < others.end; ++from) {
+      T* const band = bands + (from - others.begin) * BandShape::kBand;
+      for (int64_t r = 0; r < rows; ++r) fill_band(part.y0 + r, from, i, band + 2 * r * kTileSide);
+    }
+    const T* const block = reach + i * shape.channels * kTileDepth;
+    multiply_bands(block, bands, others, ceil_quotient(count, kTileSide) * kTileSide, rows, shape, memory.totals);
+    const F inverse = broadcast<F>(static_cast<float>(1 / a.divisor));
+    for (int64_t n = 0; n < count; ++n) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t row = a.mirrored ? part.y0 + r : a.v.pixel(part.y0 + r);
+        if (!a.v.is_inside(row)) continue;
+        const F total = load<F>(memory.totals + n * BandShape::kWidth + r * kTileSide);
+        store_steps(out + ((c + n) * a.v.size + row) * a.h.size, columns.first + x, 1, a.columns() - x, a.h.size,
+                    total * inverse);
+      }
+    }
+  }
+
+  // Whether everything is done.
+  bool run() const {
+    place_columns();
+    for (int64_t c = 0; c < a.C; c += BandShape::kMostChannels) {
+      const int64_t count = min(BandShape::kMostChannels, a.C - c);
+      int64_t copied = 0;
+      for (int64_t y = t.y0; y < t.y1; y += BandShape::kRows) {
+        CorrelationTile part = t;
+        part.y0 = y, part.y1 = min(y + BandShape::kRows, t.y1);
+        const CorrelationSpan<> others = others_of(a, part);
+        for (copied = max(copied, others.begin); copied < others.end; ++copied) {
+          const T* const row = other + c * plane + (a.mirrored ? a.v.pixel(copied) : copied) * a.h.size;
+          T* const to = reach + copied % shape.slots * shape.row_size();
+          if (!copy_reach(row, plane, a.h.size, count, blocks, memory.inside, shape, to)) return false;
+        }
+        for (int64_t i = 0; i < blocks; ++i) add_block(part, others, i, c, count);
+      }
+    }
+    return true;
+  }
+};
 #endif
 
 }  // namespace VFI_LEVEL

@@ -103,31 +103,6 @@ VFI_INLINE RowRun owners_meeting(const CorrelationArgs& a, const CorrelationTile
   return {base + k * v.step, min(v.count, ceil_quotient(t.y1 - base, v.step)) - k, v.step, k, -1};
 }
 
-// The rows of the other map that a tile's owners meet; those of the first map are points.
-VFI_INLINE CorrelationSpan<> others_of(const CorrelationArgs& a, const CorrelationTile& t) {
-  const CorrelationAxis<>& v = a.v;
-  const int64_t last = v.displacement(v.count - 1);
-  if (!a.mirrored) {
-    const CorrelationSpan<> reach = {v.pixel(t.y0) + v.start, v.pixel(t.y1 - 1) + last + 1};
-    return a.cost == Cost::kL1 ? reach : CorrelationSpan<>{max(reach.begin, int64_t{0}), min(reach.end, v.size)};
-  }
-  const CorrelationSpan<> reach = {ceil_quotient(t.y0 - last + v.padding, v.stride),
-                                   ceil_quotient(t.y1 - v.start + v.padding, v.stride)};
-  const CorrelationSpan<> points = a.cost == Cost::kL1 ? CorrelationSpan<>{0, v.points} : v.inside();
-  return {max(reach.begin, points.begin), min(reach.end, points.end)};
-}
-
-// value / divisor at columns x, x + step, ... of a row, of which `columns` are the owner's and those inside are written.
-template <class F, class T>
-VFI_INLINE void store_steps(T* row, int64_t x, int64_t step, int64_t columns, int64_t width, F value) {
-  if (step == 1 && x >= 0) return store(row + x, value, min(columns, width - x));
-  T values[Lanes<F>::kCount];
-  store(values, value);
-  for (int64_t i = 0; i < min(columns, int64_t{Lanes<F>::kCount}); ++i, x += step) {
-    if (x >= 0 && x < width) row[x] = values[i];
-  }
-}
-
 // The vector of the owner's columns from x on, in the rows of a tile.
 template <class F, class T>
 void run_vector(const CorrelationArgs& a, const CorrelationTile& t, int64_t x, const CorrelationGradMemory<F>& memory) {
@@ -178,112 +153,46 @@ void run_tile(const CorrelationArgs& a, const CorrelationTile& t, const Correlat
   }
 }
 
+// Calls run(memory) for the columns of each phase, all of them together or every stride-th.
+template <class Memory, class F, class Run>
+VFI_INLINE void for_each_phase(const CorrelationArgs& a, const Memory& memory, const Run& run) {
+  Memory m = memory;
+  for (int64_t k = 0; k < a.v.count; ++k) m.rows[k] = counting(a, a.v, k);
+  for (int64_t phase = 0; phase < (a.mirrored ? a.h.stride : 1); ++phase) {
+    find_columns<F>(a, phase, m.columns);
+    run(m);
+  }
+}
+
 #if defined(__AVX512F__)
-// The same on tiles. Most of a band is zero, which times infinity is no number: where the other map is not finite, it gives up.
-template <class F, class T>
-struct GradOnTiles {
-  const CorrelationArgs& a;
-  const CorrelationTile& t;
-  const GradMemory<F>& memory;
-  const BandShape shape{a};
-  const Columns columns = memory.columns;
-  const int64_t plane = a.v.size * a.h.size, outputs = a.v.outputs * a.h.outputs, blocks = blocks_of();
-  const T* const other = static_cast<const T*>(a.second) + t.b * a.C * plane + columns.window + t.x0;
-  const T* const grad_out = static_cast<const T*>(a.grad_out) + t.b * a.v.count * a.h.count * outputs;
-  T* const out = static_cast<T*>(a.out) + t.b * a.C * plane;
-  T* const reach = reinterpret_cast<T*>(memory.reach);
-  T* const bands = reinterpret_cast<T*>(memory.bands);
-
-  int64_t blocks_of() const { return ceil_quotient(min(t.x1, a.columns()) - t.x0, kTileSide); }
-
-  void place_columns() const {
-    for (int64_t i = 0; i < blocks; ++i) {
-      const int64_t x = t.x0 + i * kTileSide, first = columns.window + x;
-      memory.inside[i] = bits_between(-first, a.h.size - first);
-      for (int64_t d = 0; d < columns.count; ++d) {
-        const int64_t at = x + columns.shift[d];
-        const CorrelationSpan<> meeting = columns.meeting[d];
-        memory.counts[i * columns.count + d] = static_cast<uint16_t>(bits_between(meeting.begin - at, meeting.end - at));
-      }
-    }
+// A function of its own: beside it the compiler makes less of the loops of float32.
+template <class T>
+__attribute__((noinline)) void run_on_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
+  const TileScope tiles_of_this_thread(true);
+  const CorrelationTiles tiles(a);
+  const WithScratch<GradMemory<F32>> memory(a);
+  for (int64_t i = begin; i < end; ++i) {
+    const CorrelationTile tile(a, tiles, i);
+    for_each_phase<GradMemory<F32>, F32>(a, memory, [&](const GradMemory<F32>& m) {
+      if (!GradOnTiles<F32, T>{a, tile, m}.run()) run_tile<F32, T>(a, tile, m);
+    });
   }
-
-  // What g is in block i of row y of the owner, of the displacements between it and row `from` of the other map.
-  void fill_band(int64_t y, int64_t from, int64_t i, T* to) const {
-    const int64_t k = (a.mirrored ? y + a.v.padding - from : from - a.v.pixel(y)) - a.v.start, point = a.mirrored ? from : y;
-    if (k < 0 || k >= a.v.count || !memory.rows[k].holds(point)) return clear_band(to);
-    const T* const row = grad_out + k * a.h.count * outputs + point * a.h.outputs + t.x0 + i * kTileSide;
-    const uint16_t* const counts = memory.counts + i * columns.count;
-    const auto g = [&](int64_t d) VFI_INLINE_LAMBDA {
-      const T* const values = row + columns.number[d] * outputs + columns.shift[d];
-      prefetch(values + BandShape::kRows * a.h.outputs);
-      return load_twice(values, counts[d]);
-    };
-    write_band(columns.count, g, to);
-  }
-
-  // Channels c ... c + count - 1 of block i, in the rows of `part`.
-  void add_block(const CorrelationTile& part, CorrelationSpan<> others, int64_t i, int64_t c, int64_t count) const {
-    const int64_t rows = part.y1 - part.y0, x = t.x0 + i * kTileSide;
-    for (int64_t from = others.begin; from < others.end; ++from) {
-      T* const band = bands + (from - others.begin) * BandShape::kBand;
-      for (int64_t r = 0; r < rows; ++r) fill_band(part.y0 + r, from, i, band + 2 * r * kTileSide);
-    }
-    const T* const block = reach + i * shape.channels * kTileDepth;
-    multiply_bands(block, bands, others, ceil_quotient(count, kTileSide) * kTileSide, rows, shape, memory.totals);
-    const F inverse = broadcast<F>(static_cast<float>(1 / a.divisor));
-    for (int64_t n = 0; n < count; ++n) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t row = a.mirrored ? part.y0 + r : a.v.pixel(part.y0 + r);
-        if (!a.v.is_inside(row)) continue;
-        const F total = load<F>(memory.totals + n * BandShape::kWidth + r * kTileSide);
-        store_steps(out + ((c + n) * a.v.size + row) * a.h.size, columns.first + x, 1, a.columns() - x, a.h.size,
-                    total * inverse);
-      }
-    }
-  }
-
-  // Whether everything is done.
-  bool run() const {
-    place_columns();
-    for (int64_t c = 0; c < a.C; c += BandShape::kMostChannels) {
-      const int64_t count = min(BandShape::kMostChannels, a.C - c);
-      int64_t copied = 0;
-      for (int64_t y = t.y0; y < t.y1; y += BandShape::kRows) {
-        CorrelationTile part = t;
-        part.y0 = y, part.y1 = min(y + BandShape::kRows, t.y1);
-        const CorrelationSpan<> others = others_of(a, part);
-        for (copied = max(copied, others.begin); copied < others.end; ++copied) {
-          const T* const row = other + c * plane + (a.mirrored ? a.v.pixel(copied) : copied) * a.h.size;
-          T* const to = reach + copied % shape.slots * shape.row_size();
-          if (!copy_reach(row, plane, a.h.size, count, blocks, memory.inside, shape, to)) return false;
-        }
-        for (int64_t i = 0; i < blocks; ++i) add_block(part, others, i, c, count);
-      }
-    }
-    return true;
-  }
-};
+}
 #endif
 
 }  // namespace
 
 void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
-  const TileScope tiles_of_this_thread(a.type == Dtype::kFloat16 || a.type == Dtype::kBFloat16);
-  const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const GradMemory<F>& memory) VFI_INLINE_LAMBDA {
-    GradMemory<F> m = memory;
-    for (int64_t k = 0; k < a.v.count; ++k) m.rows[k] = counting(a, a.v, k);
-    for (int64_t phase = 0; phase < (a.mirrored ? a.h.stride : 1); ++phase) {
-      find_columns<F>(a, phase, m.columns);
 #if defined(__AVX512F__)
-      if constexpr (HalfPrecision<T>) {
-        if (grad_takes_tiles<T, F>(a) && GradOnTiles<F, T>{a, tile, m}.run()) continue;
-      }
+  if (a.type == Dtype::kFloat16 && grad_takes_tiles<Half, F32>(a)) return run_on_tiles<Half>(a, begin, end);
+  if (a.type == Dtype::kBFloat16 && grad_takes_tiles<BFloat16, F32>(a)) return run_on_tiles<BFloat16>(a, begin, end);
 #endif
-      run_tile<F, T>(a, tile, m);
-    }
+  const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory)
+                       VFI_INLINE_LAMBDA {
+    for_each_phase<CorrelationGradMemory<F>, F>(
+        a, memory, [&](const CorrelationGradMemory<F>& m) VFI_INLINE_LAMBDA { run_tile<F, T>(a, tile, m); });
   };
-  for_each_tile<GradMemory>(a, begin, end, run);
+  for_each_tile<CorrelationGradMemory>(a, begin, end, run);
 }
 
 }  // namespace VFI_LEVEL

@@ -122,5 +122,30 @@ struct GradBlock {
   }
 };
 
+// The rows of the other map that a tile's owners meet; those of the first map are points.
+VFI_INLINE CorrelationSpan<> others_of(const CorrelationArgs& a, const CorrelationTile& t) {
+  const CorrelationAxis<>& v = a.v;
+  const int64_t last = v.displacement(v.count - 1);
+  if (!a.mirrored) {
+    const CorrelationSpan<> reach = {v.pixel(t.y0) + v.start, v.pixel(t.y1 - 1) + last + 1};
+    return a.cost == Cost::kL1 ? reach : CorrelationSpan<>{max(reach.begin, int64_t{0}), min(reach.end, v.size)};
+  }
+  const CorrelationSpan<> reach = {ceil_quotient(t.y0 - last + v.padding, v.stride),
+                                   ceil_quotient(t.y1 - v.start + v.padding, v.stride)};
+  const CorrelationSpan<> points = a.cost == Cost::kL1 ? CorrelationSpan<>{0, v.points} : v.inside();
+  return {max(reach.begin, points.begin), min(reach.end, points.end)};
+}
+
+// value / divisor at columns x, x + step, ... of a row, of which `columns` are the owner's and those inside are written.
+template <class F, class T>
+VFI_INLINE void store_steps(T* row, int64_t x, int64_t step, int64_t columns, int64_t width, F value) {
+  if (step == 1 && x >= 0) return store(row + x, value, min(columns, width - x));
+  T values[Lanes<F>::kCount];
+  store(values, value);
+  for (int64_t i = 0; i < min(columns, int64_t{Lanes<F>::kCount}); ++i, x += step) {
+    if (x >= 0 && x < width) row[x] = values[i];
+  }
+}
+
 }  // namespace VFI_LEVEL
 }  // namespace vfi
