@@ -50,7 +50,7 @@ def gradients(make: Callable[[torch.dtype], Calls], first: int, dtype: torch.dty
     """Of the calls' arguments from number `first` on."""
     made: Calls = {}
     for name, call in make(dtype).items():
-        leaves = [t.requires_grad_() for t in call.args[first:]]
+        leaves = [t.requires_grad_() for t in call.args[first:] if isinstance(t, Tensor)]
         out = call()
         made[name] = functools.partial(torch.autograd.grad, out, leaves, torch.randn_like(out), retain_graph=True)
     return made
@@ -129,6 +129,15 @@ def main() -> None:
     ]
     rows += [
         row(f"correlation {c}@{h}x{w}", functools.partial(correlation, c, h, w), budget) for c, h, w in CORRELATION
+    ]
+    rows += [
+        row(
+            f"gradients of correlation {c}@{h}x{w}",
+            functools.partial(gradients, functools.partial(correlation, c, h, w), 0),
+            budget,
+            around=nullcontext,
+        )
+        for c, h, w in CORRELATION
     ]
     facts = cpu()
     machine = f"{facts['model']}, level {facts['level']}, {options.threads} threads"
