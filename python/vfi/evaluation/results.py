@@ -12,7 +12,7 @@ from vfi.evaluation.kept_rows import different
 from vfi.evaluation.outside_scores import Document, OutsideScores, merged
 from vfi.files.json_files import parsed
 from vfi.models.registry import MODELS, options_of_model
-from vfi.options import options_of
+from vfi.options import Option, options_of
 
 VARIANCE = "variance"
 _SAME = frozenset(("code", "model", "weights", "smoothness_model", "smoothness_weights", "flow_model", "flow_weights"))
@@ -48,17 +48,18 @@ class Result:
         mine = {**self._defaults(), **self.settings}
         return self.model == model and all(str(mine.get(name)) == str(value) for name, value in options.items())
 
+    def _known(self) -> tuple[Option, ...]:
+        return options_of(options_of_model(self.model)) if self.model in MODELS else ()
+
     def _defaults(self) -> dict[str, object]:
-        known = options_of(options_of_model(self.model)) if self.model in MODELS else ()
-        return {each.name: each.default for each in known}
+        return {each.name: each.default for each in self._known()}
 
     def departures(self, expected: Mapping[str, object]) -> str:
         """What was given that a row does not ask for, and that is no file and no usual value, in words."""
-        known = {each.name: each for each in options_of(options_of_model(self.model))} if self.model in MODELS else {}
-        usual = {name: each.default for name, each in known.items()}
+        usual = self._defaults()
         usual["frames"] = DATASETS[self.dataset].frames if self.dataset in DATASETS else None
         silent = {*expected, *_SAME, *_OF_DATA} - {"frames", "size"}
-        silent |= {name for name, each in known.items() if each.kind is Path}
+        silent |= {each.name for each in self._known() if each.kind is Path}
         told = {name: value for name, value in self.settings.items() if name not in silent}
         return ", ".join(
             f"{name.replace('_', ' ')} {' '.join(map(str, value)) if isinstance(value, list) else value}"

@@ -20,21 +20,25 @@ def read(path: Path) -> list[dict[str, object]]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     objects = [_object(line, f"line {number} of {path}") for number, line in enumerate(whole, 1) if line.strip()]
-    if rest.strip():
-        try:
-            objects.append(_object(rest, ""))
-        except UserError:
-            return objects
+    if rest.strip() and not _is_unfinished(rest):
+        objects.append(_object(rest, ""))
     return objects
 
 
 def is_cut(path: Path) -> bool:
     """Whether `read` leaves out a last line."""
-    rest = path.read_bytes().rpartition(b"\n")[2]
+    return _is_unfinished(path.read_bytes().rpartition(b"\n")[2])
+
+
+def _is_unfinished(rest: bytes) -> bool:
+    """Whether what follows the last end of a line is part of an object."""
+    if not rest.strip():
+        return False
     try:
-        return bool(rest.strip()) and not _object(rest, "")
+        _object(rest, "")
     except UserError:
         return True
+    return False
 
 
 def _object(line: bytes, where: str) -> dict[str, object]:
