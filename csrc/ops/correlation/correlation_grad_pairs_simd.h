@@ -25,29 +25,23 @@ struct BandShape {
 
 // Whether gradients of a map of T are taken on tiles: neighbouring points and displacements, windows of one pixel, for which
 // g is of type T, and enough channels to pay.
-template <class T, class F>
-VFI_INLINE bool grad_takes_tiles([[maybe_unused]] const CorrelationArgs& a) {
-#if defined(__AVX512F__)
-  if constexpr (HalfPrecision<T> && std::same_as<F, F32>) {
-    const bool neighbours = way_of(a) == Way::kNeighbours && a.v.step == 1 && a.v.stride == 1;
-    const bool single = a.v.window * a.h.window == 1;
-    return unit_of<T>() != TileUnit::kNone && neighbours && single &&
-           max(a.v.count, a.h.count) <= BandShape::kMostDisplacements && a.C > kTileSide;
-  }
-#endif
-  return false;
+template <HalfPrecision T>
+VFI_INLINE bool grad_takes_tiles(const CorrelationArgs& a) {
+  const bool neighbours = way_of(a) == Way::kNeighbours && a.v.step == 1 && a.v.stride == 1;
+  const bool single = a.v.window * a.h.window == 1;
+  return unit_of<T>() != TileUnit::kNone && neighbours && single &&
+         max(a.v.count, a.h.count) <= BandShape::kMostDisplacements && a.C > kTileSide;
 }
 
-// Of one thread, for both ways. `inside` has a bit for every column of a block that is inside the other map; `counts`, for every
+// Of one thread. `inside` has a bit for every column of a block that is inside the other map; `counts`, for every
 // block and displacement, one for every column whose point counts.
-template <class F>
-struct GradMemory : CorrelationGradMemory<F> {
+struct GradMemory : CorrelationGradMemory<F32> {
   uint16_t *reach, *bands, *counts;
   uint32_t* inside;
   float* totals;
 
   VFI_INLINE int64_t lay_out(const CorrelationArgs& a, void* memory) {
-    const int64_t before = CorrelationGradMemory<F>::lay_out(a, memory);
+    const int64_t before = CorrelationGradMemory<F32>::lay_out(a, memory);
     const BandShape shape(a);
     Layout layout(memory == nullptr ? nullptr : static_cast<char*>(memory) + before);
     reach = layout.take<uint16_t>(shape.slots * shape.row_size());
@@ -144,11 +138,11 @@ void multiply_bands(const T* reach, const T* bands, CorrelationSpan<> others, in
 
 // The gradient of a tile. Most of a band is zero, which times infinity is no number: where the other map is not finite, it gives
 // up.
-template <class F, class T>
+template <class T>
 struct GradOnTiles {
   const CorrelationArgs& a;
   const CorrelationTile& t;
-  const GradMemory<F>& memory;
+  const GradMemory& memory;
   const BandShape shape{a};
   const Columns columns = memory.columns;
   const int64_t plane = a.v.size * a.h.size, outputs = a.v.outputs * a.h.outputs, blocks = blocks_of();
@@ -195,12 +189,12 @@ struct GradOnTiles {
     }
     const T* const block = reach + i * shape.channels * kTileDepth;
     multiply_bands(block, bands, others, ceil_quotient(count, kTileSide) * kTileSide, rows, shape, memory.totals);
-    const F inverse = broadcast<F>(static_cast<float>(1 / a.divisor));
+    const F32 inverse = broadcast<F32>(static_cast<float>(1 / a.divisor));
     for (int64_t n = 0; n < count; ++n) {
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t row = a.mirrored ? part.y0 + r : a.v.pixel(part.y0 + r);
         if (!a.v.is_inside(row)) continue;
-        const F total = load<F>(memory.totals + n * BandShape::kWidth + r * kTileSide);
+        const F32 total = load<F32>(memory.totals + n * BandShape::kWidth + r * kTileSide);
         store_steps(out + ((c + n) * a.v.size + row) * a.h.size, columns.first + x, 1, a.columns() - x, a.h.size,
                     total * inverse);
       }

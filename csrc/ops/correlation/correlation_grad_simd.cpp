@@ -170,11 +170,11 @@ template <class T>
 __attribute__((noinline)) void run_on_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
   const TileScope tiles_of_this_thread(true);
   const CorrelationTiles tiles(a);
-  const WithScratch<GradMemory<F32>> memory(a);
+  const WithScratch<GradMemory> memory(a);
   for (int64_t i = begin; i < end; ++i) {
     const CorrelationTile tile(a, tiles, i);
-    for_each_phase<GradMemory<F32>, F32>(a, memory, [&](const GradMemory<F32>& m) {
-      if (!GradOnTiles<F32, T>{a, tile, m}.run()) run_tile<F32, T>(a, tile, m);
+    for_each_phase<GradMemory, F32>(a, memory, [&](const GradMemory& m) {
+      if (!GradOnTiles<T>{a, tile, m}.run()) run_tile<F32, T>(a, tile, m);
     });
   }
 }
@@ -184,8 +184,8 @@ __attribute__((noinline)) void run_on_tiles(const CorrelationArgs& a, int64_t be
 
 void correlation_grad_tiles(const CorrelationArgs& a, int64_t begin, int64_t end) {
 #if defined(__AVX512F__)
-  if (a.type == Dtype::kFloat16 && grad_takes_tiles<Half, F32>(a)) return run_on_tiles<Half>(a, begin, end);
-  if (a.type == Dtype::kBFloat16 && grad_takes_tiles<BFloat16, F32>(a)) return run_on_tiles<BFloat16>(a, begin, end);
+  if (a.type == Dtype::kFloat16 && grad_takes_tiles<Half>(a)) return run_on_tiles<Half>(a, begin, end);
+  if (a.type == Dtype::kBFloat16 && grad_takes_tiles<BFloat16>(a)) return run_on_tiles<BFloat16>(a, begin, end);
 #endif
   const auto run = [&]<class T, class F>(T, const CorrelationTile& tile, const CorrelationGradMemory<F>& memory)
                        VFI_INLINE_LAMBDA {
